@@ -1,5 +1,5 @@
-//! What a client does when the broker could not read what it sent, when a frame from the broker has no end, and when the
-//! client itself was away for long.
+//! What a client does when the broker could not read what it sent, when a frame from the broker has no end, and when
+//! the client itself was away for long.
 #![allow(
     clippy::unwrap_used,
     reason = "a failure here is a failure of the test"
@@ -48,7 +48,7 @@ fn a_record_that_is_refused_as_damaged_three_times_in_a_row_ends_with_an_error_t
 }
 
 #[test]
-fn any_number_of_damages_is_outlived_as_long_as_records_are_answered_in_between() {
+fn a_session_outlives_any_number_of_damages_while_records_are_answered_in_between() {
     let (broker, time) = (FakeBroker::new(), FakeTime::new());
     let (client, mut peer) = connect(&broker, with_time(&time));
     for offset in 0..5 {
@@ -124,7 +124,7 @@ fn a_frame_whose_rest_does_not_come_costs_the_connection() {
 }
 
 #[test]
-fn a_process_that_did_not_run_asks_again_before_it_takes_the_broker_for_dead() {
+fn a_process_that_did_not_run_pings_again_before_it_takes_the_broker_for_dead() {
     let (mut broker, time) = (FakeBroker::new(), FakeTime::new());
     broker.welcome.heartbeat_ms = 1000;
     let (client, mut peer) = connect(&broker, with_time(&time));

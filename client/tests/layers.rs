@@ -1,5 +1,5 @@
-//! Which file of the library may know which: decisions know no threads, sockets or clocks, and no two files know each
-//! other.
+//! Checks which file of the library may use which: decisions use no threads, sockets or clocks, and no two files use
+//! each other.
 #![allow(
     clippy::unwrap_used,
     reason = "a failure here is a failure of the test"
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Decisions and values. Each file may know those before it.
+/// Decisions and values. Each file may use those before it.
 const PURE: [&str; 18] = [
     "address",
     "error",
@@ -31,7 +31,7 @@ const PURE: [&str; 18] = [
     "subscription_state",
 ];
 
-/// Threads, sockets, the clock, and the handles on top. Each file may know those before it, and all of [`PURE`].
+/// Threads, sockets, the clock, and the handles on top. Each file may use those before it, and all of [`PURE`].
 const RIM: [&str; 13] = [
     "lock",
     "time",
@@ -48,7 +48,7 @@ const RIM: [&str; 13] = [
     "client",
 ];
 
-/// What the client without sockets and threads may know besides [`PURE`]: values of the rim.
+/// What the client without sockets and threads may use besides [`PURE`]: values of the rim.
 const SIMULATION: [&str; 1] = ["options"];
 
 /// What a pure file cannot use.
@@ -96,7 +96,7 @@ fn every_file_has_its_place() {
 }
 
 #[test]
-fn a_file_knows_only_files_before_it() {
+fn a_file_uses_only_files_before_it() {
     let order: Vec<&str> = PURE.iter().chain(&RIM).copied().collect();
     for (place, name) in order.iter().enumerate() {
         let source = source(name);
@@ -110,7 +110,7 @@ fn a_file_knows_only_files_before_it() {
 }
 
 #[test]
-fn decisions_know_no_threads_sockets_or_clocks() {
+fn decisions_use_no_threads_sockets_or_clocks() {
     for name in PURE {
         let source = source(name);
         let found = IMPURE.iter().find(|word| source.contains(*word));

@@ -186,7 +186,7 @@ fn a_record_that_a_draining_broker_refused_is_sent_to_the_next_one() {
 }
 
 #[test]
-fn a_refusal_is_told_by_the_next_call_and_publishing_goes_on() {
+fn a_refusal_is_returned_by_the_next_call_and_publishing_goes_on() {
     let broker = FakeBroker::new();
     let (client, mut peer) = connect(&broker, ConnectOptions::new());
     let publisher = client.publisher(by_messages(1)).unwrap();
@@ -225,7 +225,7 @@ fn a_goodbye_for_good_ends_publishing_with_code_and_reason() {
 }
 
 #[test]
-fn the_patience_of_the_policy_ends_in_an_error_that_says_so() {
+fn giving_up_by_the_policy_is_an_error_that_says_so() {
     let (broker, time) = (FakeBroker::new(), FakeTime::new());
     let policy = ReconnectPolicy::default().attempts_max(Some(3));
     let (client, mut peer) = connect(&broker, with_time(&time).reconnect(policy));
@@ -243,7 +243,7 @@ fn the_patience_of_the_policy_ends_in_an_error_that_says_so() {
 }
 
 #[test]
-fn a_silent_broker_is_pinged_and_then_left() {
+fn a_silent_broker_is_pinged_and_then_given_up() {
     let (mut broker, time) = (FakeBroker::new(), FakeTime::new());
     broker.welcome.heartbeat_ms = 1000;
     let (client, mut peer) = connect(&broker, with_time(&time));
@@ -258,7 +258,7 @@ fn a_silent_broker_is_pinged_and_then_left() {
 }
 
 #[test]
-fn bad_topics_and_giants_are_refused_before_anything_is_sent() {
+fn invalid_topics_and_too_large_messages_are_refused_before_anything_is_sent() {
     let broker = FakeBroker::new();
     let (client, mut peer) = connect(&broker, ConnectOptions::new());
     assert!(matches!(
@@ -337,7 +337,7 @@ fn stats_and_topics_are_asked_for_page_by_page_and_again_after_a_loss() {
 }
 
 #[test]
-fn a_hook_that_panics_ends_the_session_and_nobody_waits_for_ever() {
+fn a_hook_that_panics_ends_the_session_and_all_waits() {
     let broker = FakeBroker::new();
     let options = ConnectOptions::new().on_event(|_| panic!("of the hook"));
     let (client, mut peer) = connect(&broker, options);
@@ -353,7 +353,7 @@ fn a_hook_that_panics_ends_the_session_and_nobody_waits_for_ever() {
 }
 
 #[test]
-fn the_limits_of_the_latest_connection_bind() {
+fn the_limits_of_the_latest_connection_apply() {
     let (mut broker, time) = (FakeBroker::new(), FakeTime::new());
     let (client, mut peer) = connect(&broker, with_time(&time));
     let publisher = client
@@ -421,7 +421,7 @@ fn a_first_connection_that_ended_unused_is_replaced() {
 /// A client that waits for an answer only briefly.
 const BRIEF: Duration = Duration::from_millis(50);
 
-/// Comes back so late that no test meets it.
+/// A policy that reconnects so late that no test meets it.
 fn late() -> ReconnectPolicy {
     let months = Duration::from_secs(10_000_000);
     ReconnectPolicy::default()

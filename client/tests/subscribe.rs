@@ -103,7 +103,7 @@ fn messages_come_in_order_with_all_that_belongs_to_them() {
 }
 
 #[test]
-fn the_longest_times_are_for_ever() {
+fn the_longest_times_have_no_end() {
     let broker = FakeBroker::new();
     let options = ConnectOptions::new().connect_timeout(Duration::MAX);
     let (mut subscription, mut peer) = subscribe(&broker, options, 0);
@@ -175,7 +175,7 @@ fn repeats_are_dropped_and_a_record_is_trimmed_to_what_is_new() {
 }
 
 #[test]
-fn a_gap_is_told_between_the_messages_around_it() {
+fn a_gap_is_delivered_between_the_messages_around_it() {
     let broker = FakeBroker::new();
     let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
     peer.deliver("a", 0, &[b"0"]);
@@ -197,7 +197,7 @@ fn a_gap_is_told_between_the_messages_around_it() {
 }
 
 #[test]
-fn what_is_stepped_over_is_told_and_is_no_gap() {
+fn messages_that_are_stepped_over_are_delivered_as_a_skip_and_not_as_a_gap() {
     let broker = FakeBroker::new();
     let (mut subscription, mut peer) = subscribe(&broker, ConnectOptions::new(), 0);
     peer.deliver("a", 0, &[b"0"]);
@@ -220,7 +220,7 @@ fn what_is_stepped_over_is_told_and_is_no_gap() {
 }
 
 #[test]
-fn a_new_epoch_is_told_before_what_follows_it() {
+fn a_new_epoch_is_delivered_before_what_follows_it() {
     let (broker, time) = (FakeBroker::new(), FakeTime::new());
     let (mut subscription, peer) = subscribe(&broker, with_time(&time), 50);
     drop(peer);
@@ -419,7 +419,7 @@ fn closing_says_goodbye_and_ends_a_wait_in_another_thread() {
     assert!(call.join().unwrap());
 }
 
-/// The machine's clock, which tells when a pause begins.
+/// The machine's clock, which reports when a pause begins.
 struct TellingPauses(Machine, Sender<()>);
 
 impl Time for TellingPauses {
@@ -489,7 +489,7 @@ fn who_is_not_welcome_hears_why() {
     assert!(error.to_string().contains("versions 2 to 3"), "{error}");
 }
 
-/// What a broker says that ends a subscription to `a`.
+/// The frame with which a broker ends a subscription to `a`.
 fn ended(outcome: Outcome, retry_after_ms: u32) -> Vec<u8> {
     let mut out = Vec::new();
     Ended {

@@ -1,4 +1,4 @@
-//! `oyez bench` against brokers that lose things.
+//! `oyez bench` against brokers that lose connections and records.
 #![allow(
     clippy::unwrap_used,
     reason = "a failure here is a failure of the test"
@@ -20,7 +20,7 @@ use oyez_protocol::token::Token;
 use serde_json::Value;
 use support::{EPOCH, FakeBroker, Heard, Peer};
 
-/// What the broker says of itself.
+/// The broker's statistics.
 const STATS: &str = r#"{"rss_anon_bytes":1}"#;
 
 fn bench(port: u16, arguments: &[&str]) -> Output {
@@ -64,7 +64,7 @@ fn silent_connections_are_counted_when_the_broker_has_accepted_them() {
     assert_eq!(attended.join().unwrap(), [Heard::End, Heard::End]);
 }
 
-/// A broker that does with every connection but the first, which asks for statistics, what it is told.
+/// A broker that calls a function for every connection except the first, which asks for statistics.
 fn broker(attend: fn(Peer)) -> u16 {
     let broker = FakeBroker::new();
     let port = broker.port();
@@ -78,7 +78,7 @@ fn broker(attend: fn(Peer)) -> u16 {
     port
 }
 
-/// What a bench says that has failed.
+/// The error text of a bench that must fail.
 #[track_caller]
 fn failure(port: u16) -> String {
     let output = bench(port, &["fanout", "--subscribers", "2", "--records", "2"]);
@@ -89,7 +89,7 @@ fn failure(port: u16) -> String {
 }
 
 #[test]
-fn a_broker_that_turns_out_to_be_full_is_no_riddle() {
+fn a_broker_that_turns_out_to_be_full_is_named_as_the_cause() {
     let port = broker(|mut peer| {
         peer.subscribe();
         peer.goodbye(GoodbyeCode::Full, 0, "as many as it may");
@@ -122,14 +122,14 @@ fn a_missing_record_fails_the_bench() {
 }
 
 #[test]
-fn a_record_of_somebody_else_fails_the_bench() {
+fn a_record_of_another_publisher_fails_the_bench() {
     let port = broker(|mut peer| {
         let (id, ..) = peer.subscribe();
         peer.confirm(id, 0);
         peer.deliver("oyez-bench", 0, &[b"one", b"two"]);
         peer.next();
     });
-    assert!(failure(port).contains("use a topic that nobody else uses"));
+    assert!(failure(port).contains("use a topic that no other client uses"));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_bench_that_takes_too_long_says_how_far_it_came() {
 }
 
 #[test]
-fn everybody_outlives_a_restart_of_the_broker() {
+fn all_subscribers_come_back_after_a_restart_of_the_broker() {
     let mut broker = FakeBroker::new();
     let port = broker.port();
     let attended = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! `oyez bench --via ws-json` against brokers that lose things, and a broker that wants to know whether it is there.
+//! `oyez bench --via ws-json` against brokers that lose or change messages, and a broker that sends pings.
 #![allow(
     clippy::unwrap_used,
     reason = "a failure here is a failure of the test"
@@ -21,7 +21,7 @@ const HEAD: &[u8] =
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const PING: [u8; 2] = [0x89, 0];
 
-/// What the broker says of itself.
+/// The broker's statistics.
 const STATS: &str = r#"{"rss_anon_bytes":1}"#;
 
 fn bench(port: u16, arguments: &[&str]) -> Output {
@@ -65,8 +65,8 @@ fn message(offset: u64, payload: &[u8]) -> Vec<u8> {
     ))
 }
 
-/// What a bench ends with that publishes three records, whose session begins with message 7 and goes on with what `tell`
-/// makes of the three payloads. Each ping must be answered.
+/// What a bench ends with that publishes three records, whose session begins with message 7 and goes on with what
+/// `tell` makes of the three payloads. Each ping must be answered.
 fn told(tell: fn([&[u8]; 3]) -> Vec<Vec<u8>>) -> Output {
     let broker = FakeBroker::new();
     let port = broker.port();

@@ -105,7 +105,7 @@ fn a_message_is_an_argument_or_all_of_standard_input() {
 }
 
 #[test]
-fn key_headers_and_compression_are_as_told() {
+fn key_headers_and_compression_follow_the_arguments() {
     let broker = FakeBroker::new();
     let arguments = [
         "pub",
@@ -219,7 +219,7 @@ fn a_reader_that_has_enough_is_no_failure() {
 }
 
 #[test]
-fn a_gap_is_told_on_standard_error_and_not_among_the_messages() {
+fn a_gap_is_printed_on_standard_error_and_not_among_the_messages() {
     let broker = FakeBroker::new();
     let child = oyez(broker.port(), &["sub", "t", "--count", "1"])
         .spawn()
@@ -269,7 +269,7 @@ fn usage_errors_exit_with_2_before_anything_is_sent() {
 }
 
 #[test]
-fn what_is_no_topic_is_a_usage_error_without_a_broker() {
+fn an_invalid_topic_is_a_usage_error_without_a_broker() {
     for arguments in [&["pub", "a/#", "m"][..], &["pub", "", "m"], &["sub", "+"]] {
         let output = run(1, arguments, b"");
         let text = errors(&output);
@@ -314,7 +314,7 @@ fn lines_before_one_that_cannot_be_read_are_published() {
 }
 
 #[test]
-fn who_cannot_connect_exits_with_3_and_says_what_to_do() {
+fn a_command_that_cannot_connect_exits_with_3_and_says_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -335,7 +335,7 @@ fn who_cannot_connect_exits_with_3_and_says_what_to_do() {
 }
 
 #[test]
-fn who_meets_no_broker_is_not_told_to_start_one() {
+fn an_error_about_a_server_that_is_no_broker_does_not_advise_to_start_one() {
     let broker = FakeBroker::new();
     let child = oyez(broker.port(), &["sub", "t"]).spawn().unwrap();
     drop(broker.accept_unwelcomed());
@@ -504,7 +504,7 @@ fn help_teaches_with_examples() {
 }
 
 #[test]
-fn a_lost_connection_is_told_and_the_subscription_goes_on() {
+fn a_lost_connection_is_reported_and_the_subscription_goes_on() {
     let broker = FakeBroker::new();
     let child = oyez(broker.port(), &["sub", "t", "--count", "2"])
         .spawn()

@@ -126,7 +126,7 @@ fn a_subscription_gives_up_when_it_is_told_to_and_says_meanwhile_what_it_waits_f
 }
 
 #[test]
-fn what_stays_silent_is_no_broker_after_the_connect_timeout() {
+fn a_server_that_stays_silent_is_no_broker_after_the_connect_timeout() {
     for arguments in [&["sub", "t"][..], &["pub", "t", "m"]] {
         let broker = FakeBroker::new();
         let arguments = [arguments, &["--connect-timeout", "50ms"]].concat();

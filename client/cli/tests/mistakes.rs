@@ -54,7 +54,7 @@ fn a_key_and_a_header_may_begin_with_a_hyphen_and_options_stay_options() {
 }
 
 #[test]
-fn an_epoch_is_asked_for_as_it_was_told() {
+fn an_epoch_is_given_in_the_form_in_which_it_was_printed() {
     let broker = FakeBroker::new();
     let arguments = [
         "sub",

@@ -1,4 +1,4 @@
-//! The smallest broker that keeps what it is told: for tests of the whole way there and back.
+//! The smallest broker that keeps records, for tests that publish and subscribe.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use oyez_client::{Offset, Start};
 
 use super::{FakeBroker, Heard, Peer, confirmation, stamp_at};
 
-/// Records by topic, with the offset behind each.
+/// Records by topic, each with the offset after it.
 type Topics = Arc<Mutex<HashMap<String, Vec<(u64, Vec<u8>)>>>>;
 
 /// Keeps every record; delivers what is there when a subscription begins, and nothing after.

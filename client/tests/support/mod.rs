@@ -76,7 +76,7 @@ impl FakeBroker {
         format!("oyez://{}", self.address)
     }
 
-    /// The next connection, of which nothing was heard yet.
+    /// The next connection, of which nothing was read yet.
     pub(crate) fn accept_unheard(&self) -> Peer {
         let stream = self
             .accepted
@@ -127,7 +127,7 @@ pub(crate) enum Heard {
     Ping(u64),
     Pong(u64),
     Goodbye(GoodbyeCode),
-    /// The client closed the connection.
+    /// Waits until the client has closed the connection.
     End,
 }
 
@@ -467,7 +467,7 @@ impl Time for FakeTime {
         *now = until;
     }
 
-    /// The upper end, so that delays are known.
+    /// Draws the largest number, so that delays are known.
     fn random_below(&self, bound: u64) -> u64 {
         bound.saturating_sub(1)
     }

@@ -269,7 +269,7 @@ impl Target for Broker {
         if self.answers() {
             return Ok(None);
         }
-        let client = self.client.lock().expect("nobody panics while asking");
+        let client = self.client.lock().expect("no thread panics with the lock");
         let fresh = accepted(&client)?.saturating_sub(self.accepted_before);
         usize::try_from(fresh)
             .map(Some)
@@ -277,7 +277,7 @@ impl Target for Broker {
     }
 
     fn room(&self) -> Result<Option<Room>, String> {
-        let client = self.client.lock().expect("nobody panics while asking");
+        let client = self.client.lock().expect("no thread panics with the lock");
         let stats = stats(&client)?;
         let number = |name: &str| stats[name].as_u64().and_then(|n| usize::try_from(n).ok());
         let (limit, taken) = (number("connections_max"), number("connections"));
@@ -293,7 +293,7 @@ impl Target for Broker {
                 (format!("topics `{first}` to `{last}`"), "stay")
             }
         };
-        let client = self.client.lock().expect("nobody panics while asking");
+        let client = self.client.lock().expect("no thread panics with the lock");
         let until = match durability(&client, &first).as_deref() {
             Some("memory") => "; what is in memory ends with the broker",
             Some(_) => "; messages go as its retention_bytes and retention_seconds say",
@@ -314,7 +314,7 @@ impl Target for Broker {
         if let Some(pid) = self.plan.pid {
             return Ok(memory::anonymous(pid));
         }
-        let client = self.client.lock().expect("nobody panics while asking");
+        let client = self.client.lock().expect("no thread panics with the lock");
         Ok(stats(&client)?["rss_anon_bytes"].as_u64())
     }
 }

@@ -29,17 +29,18 @@ Examples:
   oyez bench connect --connections 10000 --via sse --resume         streams over HTTP; Last-Event-ID
   oyez bench connect --connections 10000 --via ws --resume          over WebSocket; frames once it is open
 
-With --resume all subscribers hang up, come back with their place, and must get what was published
-meanwhile.
+With --resume all subscribers hang up, come back with their place, and must get
+what was published meanwhile.
 
-The same after a restart of the broker, whose topic must be one that survives it:
+The same after a restart of the broker, with a topic that survives it:
 
   oyez bench connect --connections 1000000 --resume --resume-after restart
 
-It says when all are connected. Then restart the broker the way you do in production, on
-the same address and data (systemctl restart, or kill -TERM and start it again; kill -9 is as good).
-When the broker is back, one publisher publishes what was missed, and all subscribers come
-back. Time counts from the first call that connects; how long the broker was away is told apart.";
+The bench says when all are connected. Then restart the broker as in production,
+on the same address and data (systemctl restart, or kill -TERM and start it
+again; kill -9 will do as well). When the broker is back, one publisher
+publishes what was missed, and all subscribers come back. Time counts from the
+first connect call; how long the broker was away is reported separately.";
 
 /// Arguments of `oyez bench connect`.
 #[derive(Clone, Debug, Args)]
@@ -220,7 +221,7 @@ fn outlive(stage: &Stage, crowd: &Crowd) -> Result<f64, Failure> {
         let text = "--resume-after restart needs a server that reports its restart";
         return Err(Failure::Usage(text.to_owned()));
     };
-    say("oyez bench: everybody is connected; restart the broker now");
+    say("oyez bench: all subscribers are connected; restart the broker now");
     let lost = || crowd.hung_up() as u64;
     stage.wait("lost", 1, || lost().min(1), &[crowd], None)?;
     let began = Instant::now();

@@ -23,9 +23,10 @@ Examples:
   oyez bench idle --connections 20000 --via sse            of those a browser has, over HTTP
   oyez bench idle --connections 1000000 --via ws           over WebSocket; pings are answered
 
-User memory is the server's RssAnon, as it says itself or as --pid shows; start it afresh.
-Kernel memory is that of the whole machine (slab, socket buffers, page tables), both ends of each
-connection: run server and bench alone on it.";
+User memory is the server's RssAnon, from the server itself or from --pid; start
+the server afresh. Kernel memory is that of the whole machine (slab, socket
+buffers, page tables), both ends of each connection: run nothing but server and
+bench on it.";
 
 /// Arguments of `oyez bench idle`.
 #[derive(Clone, Debug, Args)]

@@ -29,16 +29,20 @@ Examples:
   oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading
   oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
 
-20 % of 1,000,000 are 200,000 deliveries a second: with 1,000 subscribers to a topic, 200 records
-a second to one topic after the other. They leave on schedule, whatever became of those before;
-latency counts from the scheduled moment.
+20 % of 1,000,000 are 200,000 deliveries per second: with 1,000 subscribers to a
+topic, 200 records per second to one topic after the other. Records are
+published on schedule, even if those before are late; latency counts from the
+scheduled moment.
 
-With --stalled all is measured twice: while all read, and when some have stopped reading and
-records for them go on. It tells how much the server's RssAnon has grown, and the p99 of the others.
-A broker with a small send_buffer_bytes (OYEZ_SEND_BUFFER_BYTES=4096) keeps little in the kernel for
-a subscriber that does not read; one that takes nothing for two heartbeats is closed, so let heartbeat_ms
-be more than the time that it takes (OYEZ_HEARTBEAT_MS=3600000). The kernel probes each closed window 8 times
-in the first minute, later every 2 minutes: --stalled-for lets the first storm pass.";
+With --stalled all is measured twice: while all read, and when some have stopped
+reading and records for them go on. The result says how much the server's
+RssAnon has grown, and the p99 of the others. A broker with a small
+send_buffer_bytes (OYEZ_SEND_BUFFER_BYTES=4096) keeps little in the kernel for a
+subscriber that does not read. The broker closes a connection that takes nothing
+for two heartbeats, so let heartbeat_ms be more than the time that the bench
+takes (OYEZ_HEARTBEAT_MS=3600000). The kernel probes each closed window 8 times
+in the first minute, later every 2 minutes: a long --stalled-for lets the first
+probes pass.";
 
 /// Arguments of `oyez bench mixed`.
 #[derive(Clone, Debug, Args)]

@@ -148,7 +148,7 @@ impl Lag {
         let topic = if kept[0] { "topic" } else { "slowest" };
         let mut out = vec![line("slowest", titles, topic)];
         if self.slowest.is_empty() {
-            out.push("nobody is behind".to_owned());
+            out.push("no subscription is behind".to_owned());
         }
         out.extend(self.slowest.iter().take(rows).map(|slow| {
             let blocked = slow.blocked_ms.map_or_else(|| "-".to_owned(), duration);
@@ -251,6 +251,6 @@ none             1,000,000 ########   [2001:db8::1234:5678~    123,456      54s 
         };
         let lines = lag.lines(9, SIZE);
         assert!(lines[8].starts_with("1,000,000 up"), "{lines:?}");
-        assert!(lines[1].contains("nobody is behind"), "{lines:?}");
+        assert!(lines[1].contains("no subscription is behind"), "{lines:?}");
     }
 }

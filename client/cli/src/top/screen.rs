@@ -401,7 +401,7 @@ bytes             48.8 KiB     100.5 MiB  gaps 0  publishes refused 0
 
 connections 1,234  accepted 0/s  refused 0/s  sessions 1,233  subscriptions 1,232  topics 3
 storage     4 segments  256.0 MiB  written 0 B/s  records per sync 3.00  longest waiting 12 ms
-memory      33.2 MiB  arena 32.0 MiB  1.0 KiB a connection beside the arena
+memory      33.2 MiB  arena 32.0 MiB  1.0 KiB a connection besides the arena
 
                   per second   cores     p50 us     p99 us   p99.9 us       max us  since its start
 turns                  4,000    0.40         12        140        900       12,000
@@ -466,7 +466,7 @@ records                100       100,000  catch-ups 0
 bytes             48.8 KiB     100.5 MiB  gaps 0  publishes refused 0
 connections 1,234  accepted 0/s  refused 0/s  subscriptions 1,232  topics 3
 storage     256.0 MiB  written 0 B/s  longest waiting 12 ms
-memory      33.2 MiB  arena 32.0 MiB  1.0 KiB a connection beside the arena
+memory      33.2 MiB  arena 32.0 MiB  1.0 KiB a connection besides the arena
                  per second  cores    p50 us     p99 us   p99.9 us       max us
 turns                 4,000   0.40        12        140        900       12,000
 in storage                    0.05         1         30        120        2,100

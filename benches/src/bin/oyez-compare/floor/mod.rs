@@ -193,7 +193,7 @@ impl Target for FloorTarget {
         if self.answer {
             return Ok(None);
         }
-        let mut process = self.process.lock().expect("nobody panics while asking");
+        let mut process = self.process.lock().expect("no thread panics with the lock");
         let line = process
             .ask("accepted")
             .map_err(|error| format!("the floor's server has ended: {error}"))?;

@@ -36,7 +36,7 @@ use redis_stream::RedisStream;
 
 /// Bytes of a payload that say which it is: number (8) and messages of its publication (4), little-endian.
 const MARK_BYTES: usize = 12;
-/// Who says nothing is there when the server says so.
+/// A subscriber that sends nothing counts as connected when the server says so.
 const NOT_TOLD: &str = "--silent goes with the broker and the floor; other servers do not say how many connections they have accepted";
 /// Such a server acknowledges what it has taken for its subscribers; it keeps nothing by itself.
 const NOT_DURABLE: &str = "--durable goes with publish and redis:// or nats://; others have no append that is acknowledged when it is on disk";
@@ -126,7 +126,7 @@ impl<D: Dialect> PeerTarget<D> {
         }
         if plan.groups > 1 && !D::HAS_TOPICS {
             let text = format!(
-                "{} passes everything on to everybody; this bench needs {} topics",
+                "{} passes everything on to all clients; this bench needs {} topics",
                 D::NAME,
                 plan.groups
             );
@@ -288,7 +288,7 @@ fn arrived(
     heard: &mut Vec<Heard>,
 ) -> Result<Option<Half>, String> {
     let Some((number, messages)) = read_mark(payload) else {
-        return Err("a message came that this bench did not publish; use a topic that nobody else uses (--topic)".to_owned());
+        return Err("a message came that this bench did not publish; use a topic that no other client uses (--topic)".to_owned());
     };
     let mut half = half.unwrap_or(Half {
         first: number,
@@ -298,7 +298,7 @@ fn arrived(
     let due = half.first.checked_add(u64::from(half.here));
     if due != Some(number) || half.messages != messages {
         return Err(format!(
-            "messages are lost or out of order: message {number} came behind {} messages from {} on",
+            "messages are lost or out of order: message {number} came after {} messages from {} on",
             half.here, half.first
         ));
     }

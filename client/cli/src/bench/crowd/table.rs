@@ -54,7 +54,7 @@ pub(super) struct Table {
     group_sizes: Vec<u32>,
     /// How many subscribers of this thread have each publication.
     arrived: Vec<u32>,
-    /// Between what was read and the next poll, once everybody is subscribed.
+    /// Time between a read and the next poll, once all are subscribed.
     pause: Option<Duration>,
     tally: Tally,
 }
@@ -284,7 +284,7 @@ impl Table {
     /// The server has opened the session that a subscriber has asked for.
     fn enter(&mut self, place: usize) -> Result<(), String> {
         if self.sockets.states[place] != State::Joining {
-            return Err("the server opens a session that nobody has asked for".to_owned());
+            return Err("the server opens a session that was not requested".to_owned());
         }
         let (topic, from) = self.wish(place);
         self.out.clear();
@@ -302,7 +302,7 @@ impl Table {
         }
         match stream.write(&self.out) {
             Ok(size) if size == self.out.len() => Ok(()),
-            Ok(_) => Err("the few bytes that it says did not fit".to_owned()),
+            Ok(_) => Err("its first bytes did not fit into the socket".to_owned()),
             Err(error) => Err(format!("cannot write: {error}")),
         }
     }
@@ -310,7 +310,7 @@ impl Table {
     /// Notes that the server has confirmed a subscription.
     fn confirmed(&mut self, place: usize, at: Place) -> Result<(), String> {
         if self.sockets.states[place] != State::Joining {
-            return Err("the server confirms what nobody has asked".to_owned());
+            return Err("the server confirms a subscription that was not requested".to_owned());
         }
         self.subscribed(place, Some(at));
         Ok(())
@@ -416,7 +416,7 @@ impl Table {
         let board = &self.shared.board;
         let publication = board.publication(group, self.sockets.received[place] as usize);
         if publication >= board.publications() || messages != board.batch() {
-            return Err("a record came that this bench did not publish; use a topic that nobody else uses (--topic)".to_owned());
+            return Err("a record came that this bench did not publish; use a topic that no other client uses (--topic)".to_owned());
         }
         if sum.is_some_and(|sum| sum != board.sum(publication)) {
             return Err(format!(
@@ -445,7 +445,7 @@ fn explained(error: &io::Error) -> String {
         ErrorKind::AddrNotAvailable => {
             "; no port is free for this source address: widen net.ipv4.ip_local_port_range"
         }
-        ErrorKind::ConnectionRefused => "; nobody listens there",
+        ErrorKind::ConnectionRefused => "; no server listens there",
         _ => match Errno::from_io_error(error) {
             Some(Errno::MFILE) => "; raise the descriptor limit (ulimit -n)",
             Some(Errno::NFILE) => "; raise fs.file-max",

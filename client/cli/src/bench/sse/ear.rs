@@ -55,7 +55,7 @@ fn begun(chunk: &[u8]) -> Result<Place, String> {
     let mut events = Events::new(chunk);
     let (first, second) = (events.next()?, events.next()?);
     let (Some(event), None) = (first, second) else {
-        return Err("a stream does not begin with its place".to_owned());
+        return Err("a stream does not begin with a `$place` event".to_owned());
     };
     match (event.id, event.name, event.data) {
         (Some(id), Some(b"$place"), Some(_)) => Next::read(id).map(|next| Place {
@@ -63,7 +63,7 @@ fn begun(chunk: &[u8]) -> Result<Place, String> {
             epoch: next.epoch,
         }),
         (_, Some(_), _) => Err(refused(&event)),
-        _ => Err("a stream does not begin with its place".to_owned()),
+        _ => Err("a stream does not begin with a `$place` event".to_owned()),
     }
 }
 
@@ -87,7 +87,7 @@ fn record(chunk: &[u8]) -> Result<Option<Heard>, String> {
             first = number;
         } else if number.checked_sub(first) != Some(u64::from(messages)) {
             return Err(format!(
-                "messages are lost or out of order: message {number} came behind {messages} messages from {first} on"
+                "messages are lost or out of order: message {number} came after {messages} messages from {first} on"
             ));
         }
         messages += 1;
@@ -284,13 +284,13 @@ mod tests {
         place(9).write(&mut id);
         let id = id.escape_ascii().to_string();
         for (text, told) in [
-            ("retry: 2000\n\n".to_owned(), "with its place"),
-            (format!("id: {id}\n\n"), "with its place"),
+            ("retry: 2000\n\n".to_owned(), "with a `$place` event"),
+            (format!("id: {id}\n\n"), "with a `$place` event"),
             (
                 format!("id: {id}\nevent: $place\ndata: {{}}\n\n:\n\n"),
-                "with its place",
+                "with a `$place` event",
             ),
-            (format!("id: {id}\ndata: x\n\n"), "with its place"),
+            (format!("id: {id}\ndata: x\n\n"), "with a `$place` event"),
             ("id: x\nevent: $place\ndata: {}\n\n".to_owned(), "no token"),
         ] {
             fails(|out| *out = [HEAD, &chunk(&text)].concat(), told);

@@ -169,7 +169,7 @@ impl JsonEar {
                 first, messages, ..
             } = half;
             return Err(format!(
-                "messages are lost or out of order: message {offset} came behind {messages} messages from {first} on"
+                "messages are lost or out of order: message {offset} came after {messages} messages from {first} on"
             ));
         }
         half.messages += 1;

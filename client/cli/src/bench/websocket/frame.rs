@@ -78,7 +78,7 @@ pub(crate) fn message(input: &[u8]) -> Result<Option<(Message<'_>, usize)>, Stri
 fn opcode(first: u8) -> Result<Opcode, String> {
     if first & RESERVED != 0 {
         return Err(format!(
-            "the server sends a frame of an extension that nobody has asked for: it begins with {first:#04x}"
+            "the server sends a frame of an extension that was not requested: it begins with {first:#04x}"
         ));
     }
     match (first & OPCODE, first & FIN != 0) {

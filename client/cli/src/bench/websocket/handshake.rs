@@ -8,7 +8,7 @@ use crate::bench::sse::token::Next;
 
 /// The subprotocol under which messages hold frames of Oyez.
 pub const SUBPROTOCOL: &str = "oyez.v2";
-/// What a client asks, between its host and its subprotocol. The key is that of the RFC's example for everybody: it
+/// What a client asks, between its host and its subprotocol. The key is that of the RFC's example for all: it
 /// proves that the server knows the protocol, and is no secret.
 const WISH: &str = "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -107,7 +107,7 @@ impl Floor {
         for (inbox, waker) in &self.inboxes {
             inbox
                 .lock()
-                .expect("nobody panics with the lock")
+                .expect("no thread panics with the lock")
                 .push(publication.clone());
             waker.wake();
         }
@@ -198,7 +198,7 @@ fn start(floor: &Arc<Floor>) -> io::Result<()> {
     Ok(())
 }
 
-/// A welcome and a confirmation, the same for everybody.
+/// A welcome and a confirmation, the same for all.
 fn answer() -> [Vec<u8>; 2] {
     let (mut welcome, mut subscribed) = (Vec::new(), Vec::new());
     Welcome {
@@ -249,7 +249,7 @@ fn frames() -> Vec<u8> {
 }
 
 /// What begins a session in JSON, and the confirmation; the name is as long as one that a bench has, the same for
-/// everybody.
+/// all.
 fn texts() -> Vec<u8> {
     let mut out = opened(None);
     let next = Next {
@@ -260,7 +260,7 @@ fn texts() -> Vec<u8> {
     out
 }
 
-/// The head and the first chunk of a stream, the same for everybody.
+/// The head and the first chunk of a stream, the same for all.
 fn stream() -> Vec<u8> {
     let mut out = Vec::new();
     sse::answer::head(&mut out);

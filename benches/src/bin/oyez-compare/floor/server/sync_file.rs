@@ -35,7 +35,7 @@ impl SyncFile {
 
     /// Writes `bytes` and waits until they are durable; one after the other.
     pub(super) fn keep(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut next = self.next.lock().expect("nobody panics with the lock");
+        let mut next = self.next.lock().expect("no thread panics with the lock");
         if *next + bytes.len() as u64 > FILE_BYTES as u64 {
             *next = 0;
         }

@@ -188,7 +188,7 @@ impl FloorThread {
     /// Takes what was published and sends it to the subscribers of its topic.
     fn deliver(&mut self) {
         let inbox = &self.floor.inboxes[self.number].0;
-        let fresh = std::mem::take(&mut *inbox.lock().expect("nobody panics with the lock"));
+        let fresh = std::mem::take(&mut *inbox.lock().expect("no thread panics with the lock"));
         let mut groups: Vec<usize> = fresh.iter().map(|publication| publication.group).collect();
         groups.sort_unstable();
         groups.dedup();
