@@ -132,7 +132,8 @@ impl Cursor {
         Ok([before, missing.map(Delivery::Gap)])
     }
 
-    /// Moves past messages that expired, were replaced or were deleted. Returns what to deliver about it, if any of them was awaited.
+    /// Moves past messages that expired, were replaced or were deleted. Returns what to deliver about it, if any of them
+    /// was awaited.
     ///
     /// # Errors
     /// When they are not of a topic.

@@ -84,8 +84,8 @@ fn encode(id: u32, ask: &Ask, out: &mut Vec<u8>) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicsPage {
     /// `{"topics":[{"name":...,"durability":...,"earliest":...,"next":...,"records":...,"bytes":...,"epoch":...},
-    /// ...]}`: the offsets of the oldest message kept and of the next one, what is kept in records and bytes, and the
-    /// epoch of the history in hexadecimal digits.
+    /// ...]}`: the offsets of the oldest message kept and of the next one, the records and bytes kept, and the epoch in
+    /// hexadecimal digits. [The specification](oyez_protocol::answer#question-2-topics) states each member.
     pub json: String,
     /// Whether more topics follow: ask for those after the last name of this page.
     pub more: bool,

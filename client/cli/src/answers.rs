@@ -30,12 +30,12 @@ struct Page {
     topics: Vec<TopicInfo>,
 }
 
-/// The broker's counters.
+/// Asks for the broker's counters.
 pub(crate) fn stats<T: DeserializeOwned>(client: &Client) -> Result<T, Failure> {
     read(&client.stats()?)
 }
 
-/// How far subscriptions are behind.
+/// Asks how far subscriptions are behind.
 pub(crate) fn lag<T: DeserializeOwned>(client: &Client) -> Result<T, Failure> {
     read(&client.lag()?)
 }

@@ -25,8 +25,8 @@ Examples:
   oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
   oyez bench latency --idle 10000 --via sse             over HTTP; ws and ws-json: over WebSocket
 
-Records are published on schedule, even if those before are late; latency counts from the scheduled
-moment. For --stalled see oyez bench mixed --help.";
+Records are published on schedule, even if those before are late; latency counts
+from the scheduled moment. For --stalled see oyez bench mixed --help.";
 
 /// Arguments of `oyez bench latency`.
 #[derive(Clone, Debug, Args)]

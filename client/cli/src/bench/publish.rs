@@ -19,11 +19,11 @@ use crate::failure::Failure;
 const EXAMPLES: &str = "\
 Examples:
   oyez bench publish --topic orders                          one record at a time
-  oyez bench publish --publishers 64 --depth 16 --batch 64   as much as goes in
-  oyez bench publish --rate 1000 --depth 64                  a thousand a second, on schedule
+  oyez bench publish --publishers 64 --depth 16 --batch 64   as much as possible
+  oyez bench publish --rate 1000 --depth 64                  1,000 per second, on schedule
 
-The broker's configuration decides how durable a topic is: OYEZ_MEMORY_TOPICS, OYEZ_WRITTEN_TOPICS,
-OYEZ_SYNCED_TOPICS; --topic chooses among them.";
+The broker's configuration decides how durable a topic is: OYEZ_MEMORY_TOPICS,
+OYEZ_WRITTEN_TOPICS, OYEZ_SYNCED_TOPICS; --topic chooses among them.";
 
 /// Arguments of `oyez bench publish`.
 #[derive(Clone, Debug, Args)]

@@ -33,7 +33,7 @@ const FILL_EACH_MAX: Duration = Duration::from_micros(100);
 /// Arguments about subscribers that stop reading.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StalledOptions {
-    /// Connections, of those above, that subscribe to a topic of their own and stop reading it; all is measured before
+    /// Connections, out of all, that subscribe to a topic of their own and stop reading it; all is measured before
     /// and after they stop
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) stalled: usize,
