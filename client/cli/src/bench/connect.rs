@@ -26,8 +26,8 @@ Examples:
   oyez bench connect --connections 10000
   oyez bench connect --connections 1000000 --resume --missed 1
   oyez bench connect --connections 10000 --silent                   accepted, and no more
-  oyez bench connect --connections 10000 --via sse --resume         streams over HTTP; Last-Event-ID
-  oyez bench connect --connections 10000 --via ws --resume          over WebSocket; frames once it is open
+  oyez bench connect --connections 10000 --via sse --resume         over HTTP
+  oyez bench connect --connections 10000 --via ws --resume          over WebSocket
 
 With --resume all subscribers hang up, come back with their place, and must get
 what was published meanwhile.

@@ -23,7 +23,7 @@ Examples:
   oyez bench fanout --mode stream --batch 64 --records 500 --decode
   oyez bench fanout --subscribers 1000000 --records 3 --report fanout.html
   oyez bench fanout --subscribers 10000 --via sse                as many browser tabs
-  oyez bench fanout --subscribers 10000 --via ws-json            the same over WebSocket, without a library";
+  oyez bench fanout --subscribers 10000 --via ws-json            over WebSocket";
 
 /// Arguments of `oyez bench fanout`.
 #[derive(Clone, Debug, Args)]

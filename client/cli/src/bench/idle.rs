@@ -20,7 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench idle --connections 10000
   oyez bench idle --connections 1000000 --hold 10m --report idle.html
-  oyez bench idle --connections 20000 --via sse            of those a browser has, over HTTP
+  oyez bench idle --connections 20000 --via sse            as browsers, over HTTP
   oyez bench idle --connections 1000000 --via ws           over WebSocket; pings are answered
 
 User memory is the server's RssAnon, from the server itself or from --pid; start

@@ -23,7 +23,7 @@ Examples:
   oyez bench latency                                    100 subscribers, 100 records a second
   oyez bench latency --idle 1000000 --duration 30s      the same alone, and among a million idle
   oyez bench latency --idle 1000000 --stalled 500000    and when half of them have stopped reading
-  oyez bench latency --idle 10000 --via sse             over HTTP; ws and ws-json: over WebSocket
+  oyez bench latency --idle 10000 --via sse             over HTTP; or ws, ws-json
 
 Records are published on schedule, even if those before are late; latency counts
 from the scheduled moment. For --stalled see oyez bench mixed --help.";

@@ -25,9 +25,9 @@ const EXAMPLES: &str = "\
 Examples:
   oyez bench mixed --connections 100000
   oyez bench mixed --connections 1000000 --active-percent 20 --duration 60s --report mixed.html
-  oyez bench mixed --connections 100000 --via sse           over HTTP; ws and ws-json: over WebSocket
+  oyez bench mixed --connections 100000 --via sse           over HTTP; or ws, ws-json
   oyez bench mixed --connections 1000000 --stalled 500000   half of them stop reading
-  oyez bench mixed --stalled 5000 --stalled-for 3m          measured when they have not read for 3 minutes
+  oyez bench mixed --stalled 5000 --stalled-for 3m          measured 3 minutes later
 
 20 % of 1,000,000 are 200,000 deliveries per second: with 1,000 subscribers to a
 topic, 200 records per second to one topic after the other. Records are
