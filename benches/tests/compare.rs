@@ -275,7 +275,7 @@ fn a_server_that_broadcasts_has_one_topic() {
     let output = compare(&latency);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    let told = "passes everything on to everybody; this bench needs 2 topics";
+    let told = "passes everything on to all clients; this bench needs 2 topics";
     assert!(errors.contains(told), "{errors}");
 }
 
