@@ -62,8 +62,8 @@
 //! - `parts` own the data: `sessions` (slab; lists of those to read, to send to and to end; the memory that they take), `timers`,
 //!   `feeds` (topics with their windows and audiences, and which of them have news), `logs` (the store and its readers; the only
 //!   place that calls the store and times it), `publishes` (without an outcome yet), `catchups`, `mail` (between shards), `held`
-//!   (replies that wait for another one), `questions` (about the broker), `awake`, `admission` (who gets a connection),
-//!   `topic_rate` (how fast topics may be begun), `log_limits`. `context` is what every step knows.
+//!   (replies that leave together with a later one), `questions` (about the broker), `awake`, `admission` (connection slots),
+//!   `topic_rate` (a bound on new topics), `log_limits` (a bound on log lines). `context` is what every step knows.
 //! - `replies` puts the replies to a session into its outgoing bytes.
 //! - `turn` has one step a file. A step is a function over the parts that it needs, or over a struct that lends these and is named
 //!   for the work. Steps do not know one another, except on the way of records to sockets (`flush`, `fanout`, `catchup`, `wave`).

@@ -1,5 +1,5 @@
-//! Where a page is worked through: a directory of its own that looks like the source directory of somebody who has
-//! installed Oyez, and ports of its own.
+//! The place in which the test works through a page: a directory that looks like the sources after an installation of Oyez,
+//! and ports of its own.
 //!
 //! The page is written for one broker at the usual ports. These parts of a command, and of what it prints, are
 //! replaced, so that nothing needs root or meets another test:
@@ -36,11 +36,11 @@ use testkit::tools::command;
 
 /// Directories that belong to root, and are made below that of the page.
 const DIRECTORIES: [&str; 3] = ["/etc/oyez", "/run/oyez", "/srv/backup"];
-/// Where the broker of a system has its data, and that of somebody who has just started one.
+/// Data directories: that of an installed broker, and the default in the current directory.
 const DATA: [&str; 2] = ["/var/lib/oyez", "oyez-data"];
-/// What the page's directory has of the source.
+/// Directories of the sources that the page's directory links to.
 const SOURCES: [&str; 4] = ["broker", "client", "benches", "protocol"];
-/// Ports that the kernel gives to nobody who does not name one.
+/// Ports outside the range from which the kernel picks one when a program asks for any.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Programs, as scripts. Segments and the arena are small, so that many brokers start at once on a slow disk.
