@@ -651,6 +651,23 @@ impl Sessions {
         self.admission.next_told_to_go(is_leaving, is_offered)
     }
 
+    /// Ends a session that has had its Goodbye: closes its connection in order if the peer has taken everything, and resets it if not,
+    /// because the kernel would go on to offer the rest for minutes.
+    pub(crate) fn end_after_goodbye(
+        &mut self,
+        context: &ShardContext,
+        net: &dyn Net,
+        id: SessionId,
+    ) {
+        let session = self.there(id);
+        let backlog = net.backlog(session.socket());
+        let reason = match session.is_blocked() || backlog.is_ok_and(|backlog| backlog.bytes > 0) {
+            true => Reason::Untaken,
+            false => Reason::Refused,
+        };
+        self.end(context, id, reason);
+    }
+
     /// Ends a session without a word. Nothing reaches it any more; the step that ends sessions removes its subscriptions, over
     /// several turns if there are many, and its connection.
     pub(crate) fn end(&mut self, context: &ShardContext, id: SessionId, reason: Reason) {

@@ -5,7 +5,7 @@ use tracing::info;
 
 use crate::net::Net;
 use crate::parts::budget::{Budget, CLOSE_FULL_STEPS, CLOSE_STEPS};
-use crate::parts::ending::{Dismissed, Gone, LINGER_MS, Reason};
+use crate::parts::ending::{Dismissed, Gone, LINGER_MS};
 use crate::parts::log_limits::LogEvent;
 use crate::parts::membership::Membership;
 use crate::parts::timers::Timers;
@@ -61,15 +61,7 @@ impl Endings<'_> {
             context, sessions, ..
         } = &mut self.members;
         while let Some(id) = sessions.next_to_cut_off(context) {
-            let session = sessions.there(id);
-            let backlog = self.net.backlog(session.socket());
-            // One that has taken everything is closed in order.
-            let reason =
-                match session.is_blocked() || backlog.is_ok_and(|backlog| backlog.bytes > 0) {
-                    true => Reason::Untaken,
-                    false => Reason::Refused,
-                };
-            sessions.end(context, id, reason);
+            sessions.end_after_goodbye(context, &*self.net, id);
         }
     }
 
@@ -129,6 +121,7 @@ mod tests {
     use super::*;
     use crate::clock::TICK_MS;
     use crate::net::memory::End;
+    use crate::parts::ending::Reason;
     use crate::rig::{Client, Rig, settings};
 
     /// Clients that were welcomed, and whose sessions have ended since.

@@ -151,13 +151,8 @@ impl Heartbeats<'_> {
             Stage::Gone => {}
             Stage::Leaving => self.sessions.end(self.context, id, Reason::PeerDone),
             Stage::Closing | Stage::Lingering => {
-                // The kernel would go on for minutes to offer the peer what it has not taken by now.
-                let backlog = self.net.backlog(session.socket());
-                let reason = match blocked || backlog.is_ok_and(|backlog| backlog.bytes > 0) {
-                    true => Reason::Untaken,
-                    false => Reason::Refused,
-                };
-                self.sessions.end(self.context, id, reason);
+                self.sessions
+                    .end_after_goodbye(self.context, &*self.net, id);
             }
             Stage::Greeting => {
                 self.sessions.refuse(
